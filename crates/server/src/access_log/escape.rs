@@ -26,6 +26,11 @@ fn is_plain(byte: u8) -> bool {
 /// a line or that a terminal obeys are escaped.
 pub(crate) fn json(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
+    if value.iter().all(|byte| is_plain(*byte)) {
+        out.extend_from_slice(value);
+        out.push(b'"');
+        return;
+    }
     for chunk in value.utf8_chunks() {
         json_part(out, chunk.valid());
         if !chunk.invalid().is_empty() {

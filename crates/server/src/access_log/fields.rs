@@ -72,6 +72,11 @@ macro_rules! fields {
                 match self { $(Self::$field => $key,)* }
             }
 
+            /// Returns the key as JSON has it after another value: with a comma and a colon.
+            pub(super) const fn json_key(self) -> &'static str {
+                match self { $(Self::$field => concat!(",\"", $key, "\":"),)* }
+            }
+
             /// Returns an example of the value, as in a template.
             pub const fn example(self) -> &'static str {
                 match self { $(Self::$field => $example,)* }

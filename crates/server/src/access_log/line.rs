@@ -111,14 +111,17 @@ impl Line<'_> {
             }
             Value::Number(number) => decimal(out, number),
             Value::Seconds(time) => seconds(out, time),
-            Value::Ip(ip) => put(out, format_args!("{}", ip.to_canonical())),
+            Value::Ip(ip) => address_text(out, ip),
             Value::Addr(addr) => put(out, format_args!("{}", canonical(addr))),
             Value::Priority(Priority {
                 urgency,
                 incremental,
             }) => {
-                let suffix = if incremental { ",i" } else { "" };
-                put(out, format_args!("u={urgency}{suffix}"));
+                out.extend_from_slice(b"u=");
+                decimal(out, u64::from(urgency));
+                if incremental {
+                    out.extend_from_slice(b",i");
+                }
             }
             Value::Code(code) => put(out, format_args!("{code}")),
             Value::Part(part) => put(out, format_args!("{part}")),
@@ -151,20 +154,14 @@ impl Line<'_> {
     }
 
     fn json(&self, out: &mut Vec<u8>, parts: &[Part]) {
-        out.push(b'{');
-        let mut is_first = true;
+        let before = out.len();
         for part in parts {
             let Part::Field(field) = part else { continue };
             let value = match self.value(*field) {
                 Value::None | Value::Status(0) => continue,
                 value => value,
             };
-            if !std::mem::take(&mut is_first) {
-                out.push(b',');
-            }
-            out.push(b'"');
-            out.extend_from_slice(field.key().as_bytes());
-            out.extend_from_slice(b"\":");
+            out.extend_from_slice(field.json_key().as_bytes());
             match value {
                 Value::Foreign(text) => escape::json(out, text),
                 Value::Listed(text) => {
@@ -184,6 +181,11 @@ impl Line<'_> {
                     out.push(b'"');
                 }
             }
+        }
+        match out.get_mut(before) {
+            // The comma of the first key.
+            Some(first) => *first = b'{',
+            None => out.push(b'{'),
         }
         out.push(b'}');
     }
@@ -399,7 +401,25 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Appends an address; IPv4, as most are, without the formatter, which takes ten times as long.
+fn address_text(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, rest @ ..] = v4.to_bits().to_be_bytes();
+            decimal(out, u64::from(first));
+            for part in rest {
+                out.push(b'.');
+                decimal(out, u64::from(part));
+            }
+        }
+        v6 @ IpAddr::V6(_) => put(out, format_args!("{v6}")),
+    }
+}
+
 fn decimal(out: &mut Vec<u8>, number: u64) {
+    if let digit @ 0..=9 = number {
+        return out.push(b'0' + digit as u8);
+    }
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = number;

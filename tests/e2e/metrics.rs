@@ -39,6 +39,8 @@ scrape_configs:
   Rules, codes and reasons have a series once they occur, and only what the tables below name can
   occur.
 - A request that begins and ends in one turn of a worker's loop counts as 0 seconds.
+- The counts take about 13 of the 2,871 user instructions of a request for a 15-byte file over h2c
+  (callgrind, 20,000 requests, 32 connections of 32 streams).
 
 [contrib/grafana/tidegate.json](../contrib/grafana/tidegate.json) is a dashboard for Grafana,
 [contrib/prometheus/tidegate.yml](../contrib/prometheus/tidegate.yml) has rules for alerts.

@@ -3,6 +3,7 @@
 //! - `connections`  pictures of connections for the admin listener
 //! - `files`     results of the threads that read files
 //! - `ending`    requests that end
+//! - `events`    events of requests in progress
 //! - `forward`   requests that are to be forwarded
 //! - `heads`     facts about heads, for the lines of the access logs
 //! - `inform`    answers to the admin listener
@@ -14,6 +15,7 @@
 
 mod connections;
 mod ending;
+mod events;
 mod files;
 mod forward;
 mod heads;
@@ -28,8 +30,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use tidegate_http::{Event, Fields, GuardPeaks, Priority, RequestHead, Stream, StreamId};
+use tidegate_http::{Event, GuardPeaks, Priority, RequestHead, Stream, StreamId};
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, Direction, End, Engine, Mailbox, Service, StreamMut};
 
@@ -51,7 +52,7 @@ use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Proxy, fields};
 use crate::push::{self, Prepared};
-use crate::request::{ANY_METHODS, Key, Outcome, Request, TOO_LARGE};
+use crate::request::{ANY_METHODS, Outcome, Request, TOO_LARGE};
 use crate::router::Router;
 use crate::rules::{NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
@@ -363,57 +364,6 @@ impl App {
             }
         }
     }
-
-    /// Handles a piece of a request's body, or its end, perhaps with trailers.
-    fn body(
-        &mut self,
-        conns: &mut Conns,
-        (conn, id): Key,
-        data: Bytes,
-        end: bool,
-        trailers: Option<Fields>,
-    ) {
-        if let Some(exchange) = self.exchanges.get(conn, id) {
-            if let Some(log) = &mut exchange.log {
-                log.note_received(data.len());
-            }
-            if exchange.limit.count(data.len()) {
-                return self.end_too_large(conns, (conn, id), data.len());
-            }
-            if let Work::Relay(_) = exchange.work {
-                return self.upload(conns, (conn, id), data, end, trailers);
-            }
-        }
-        if let Some(stream) = conns.stream(conn, id) {
-            self.data(stream, conn, data, end);
-        }
-        self.remove_if_over(conns, conn, id);
-    }
-
-    fn data(&mut self, mut stream: StreamMut<'_>, conn: ConnId, data: Bytes, end: bool) {
-        let id = stream.id();
-        let Some(exchange) = self.exchanges.get(conn, id) else {
-            // The request is answered already, so the rest of its body is dropped.
-            stream.consume(data.len());
-            return;
-        };
-        let progress = exchange.work.data(&mut stream, data, end);
-        if exchange.sent.count(progress) {
-            self.finish(stream, conn, id);
-        }
-    }
-
-    fn writable(&mut self, mut stream: StreamMut<'_>, conn: ConnId, want: usize) {
-        let id = stream.id();
-        let Some(exchange) = self.exchanges.get(conn, id) else {
-            return;
-        };
-        let files = &mut self.files;
-        let progress = exchange.work.writable(&mut stream, want, files, (conn, id));
-        if exchange.sent.count(progress) {
-            self.finish(stream, conn, id);
-        }
-    }
 }
 
 /// Whether a request may be answered although it may be a copy.
@@ -454,29 +404,14 @@ impl Service for App {
         }
     }
 
+    #[inline]
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
         if self.proxy.pool.owns(conn) {
             return self.proxy.pool.event(conns, conn, event);
         }
         match event {
             Event::Request { id, head, end } => self.request(conns, conn, id, &head, end),
-            Event::Data { id, data, end } => self.body(conns, (conn, id), data, end, None),
-            Event::Trailers { id, fields } => {
-                self.body(conns, (conn, id), Bytes::new(), true, Some(fields));
-            }
-            Event::Writable { id, want } => {
-                if self.is_relayed(conn, id) {
-                    self.download(conns, (conn, id));
-                } else {
-                    if let Some(stream) = conns.stream(conn, id) {
-                        self.writable(stream, conn, want);
-                    }
-                    self.remove_if_over(conns, conn, id);
-                }
-            }
-            Event::Reset { id, code, cause } => self.reset(conns, (conn, id), code, cause),
-            // `closed` follows, or the event is one of a client engine.
-            _ => {}
+            event => self.other_event(conns, conn, event),
         }
     }
 

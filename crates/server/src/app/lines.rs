@@ -29,6 +29,7 @@ impl App {
         self.begin_line(conns, key, head, log?)
     }
 
+    #[inline(never)]
     fn begin_line(
         &mut self,
         conns: &mut Conns,

@@ -267,13 +267,19 @@ fn options() -> io::Result<Options> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
+
     use super::*;
 
     #[test]
     fn the_file_of_a_process_that_was_killed_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
-        drop(UnixListener::bind(&path).unwrap());
+        // It doesn't listen: a process that another test begins could hold it for a moment, and
+        // would be connected to.
+        let left = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&left, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        drop(left);
         let address = AdminAddress::Unix(path.clone());
         let socket = AdminSocket::bind(&address).unwrap().unwrap();
         let taken = AdminSocket::bind(&address).err().unwrap();

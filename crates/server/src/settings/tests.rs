@@ -48,7 +48,8 @@ fn each_flag_is_a_key() {
         "proxy_protocol_from" | "trust_forwarded_from" | "trace_client" => "10.0.0.0/8",
         "route" => "/a=http://192.0.2.1",
         "preload" => "/=/a.css",
-        "early_hints" | "trust_x_priority" | "push" | "early_data" | "trace_values" => "on",
+        "early_hints" | "trust_x_priority" | "push" | "early_data" | "trace_values"
+        | "admin_write" => "on",
         "trace_sample" => "1/7",
         "tls_min_version" => "1.3",
         "tls_suites" => "ECDHE-RSA-AES256-GCM-SHA384",

@@ -105,6 +105,11 @@ impl Process {
         })
     }
 
+    /// Notes that the process before this one has left it the file of the admin listener's socket.
+    pub(crate) fn owns_admin_file(&mut self) {
+        self.running.owns_admin_file();
+    }
+
     /// Returns when all workers have ended. `stdout` is flushed then, and the pid file removed.
     pub(crate) fn run(mut self, stdout: &Queue, pid_file: Option<PidFile>) -> Result<(), RunError> {
         self.pid_file = pid_file;
@@ -196,7 +201,8 @@ impl Process {
                 log::warn!("{name} again: ending immediately");
                 logs::flush(Instant::now() + logs::PATIENCE);
                 self.pid_file = None;
-                self.running.close_admin();
+                // Its thread may be busy for long: it isn't waited for.
+                self.running.remove_admin_file();
                 std::process::exit(128 + signal);
             }
             Life::Leaving(_) => {}

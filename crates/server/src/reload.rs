@@ -135,6 +135,20 @@ impl Running {
         }
     }
 
+    /// Notes that the process before this one has left it the file of the admin listener's socket.
+    pub(crate) fn owns_admin_file(&mut self) {
+        if let Some(admin) = &mut self.admin {
+            admin.owns_file();
+        }
+    }
+
+    /// Removes the file of the admin listener's socket, because the process ends at once.
+    pub(crate) fn remove_admin_file(&mut self) {
+        if let Some(admin) = &mut self.admin {
+            admin.remove_file();
+        }
+    }
+
     /// Closes the admin listener.
     pub(crate) fn close_admin(&mut self) {
         if let Some(admin) = self.admin.take() {

@@ -137,7 +137,7 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     started.map_err(RunError::Start)?;
     let channel = (happened.clone(), happenings);
     let process = Process::new(workers, running, stats, channel);
-    let process = process.map_err(RunError::Start)?;
+    let mut process = process.map_err(RunError::Start)?;
     let forward = move || {
         for signal in signals.forever() {
             if happened.send(Happening::Signal(signal)).is_err() {
@@ -153,6 +153,7 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     // The queue never blocks: the server starts even if nothing reads stdout.
     stdout.push(text);
     if let Some(former) = former {
+        process.owns_admin_file();
         former.ready();
     }
     notify::ready();

@@ -72,8 +72,18 @@ impl Snapshot {
         self.pool.add(pool);
         self.push.add(push);
         self.counts.add(counts);
-        for (site, count) in sites {
-            match self.sites.iter_mut().find(|(known, _)| known == site) {
+        for (index, (site, count)) in sites.iter().enumerate() {
+            // All workers have the same sites in the same order, but for a moment after a reload.
+            let same = self
+                .sites
+                .get(index)
+                .is_some_and(|(known, _)| known == site);
+            let index = if same {
+                Some(index)
+            } else {
+                self.sites.iter().position(|(known, _)| known == site)
+            };
+            match index.and_then(|index| self.sites.get_mut(index)) {
                 Some((_, sum)) => *sum += count,
                 None => self.sites.push((Arc::clone(site), *count)),
             }

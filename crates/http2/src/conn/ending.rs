@@ -74,6 +74,7 @@ impl Connection {
 
     /// Removes a stream: its slot is free, and its credit is returned.
     pub(crate) fn remove(&mut self, slot: usize) {
+        self.end_stall(slot);
         let stream = self.streams.get(slot);
         if stream.queued {
             self.sched.remove(slot);

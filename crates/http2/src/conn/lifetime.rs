@@ -198,6 +198,7 @@ impl Connection {
                 }
             }
         }
+        self.end_stalls();
         self.streams.clear();
         self.recv_window.close();
         self.memory.close();

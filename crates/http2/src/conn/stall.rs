@@ -104,6 +104,17 @@ impl Connection {
         }
     }
 
+    /// Notes that the connection is over: nothing holds up data any more.
+    pub(super) fn end_stalls(&mut self) {
+        self.end_block();
+        if self.stalls.streams > 0 {
+            let slots: Vec<usize> = self.streams.iter().map(|(slot, _)| slot).collect();
+            for slot in slots {
+                self.end_stall(slot);
+            }
+        }
+    }
+
     /// Returns the number of streams that have data to send and wait for their windows.
     pub fn stalled_streams(&self) -> usize {
         self.stalls.streams

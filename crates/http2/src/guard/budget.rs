@@ -70,6 +70,7 @@ impl Budget {
             }
             _ => {
                 self.left = self.left.max(rate.burst);
+                self.least = self.left;
                 self.refilled = now;
             }
         }

@@ -340,6 +340,25 @@ fn a_response_that_nobody_reads_is_not_kept() {
 }
 
 #[test]
+fn streams_that_are_gone_are_no_longer_held_up() {
+    // RFC 9113 §6.9: the owner resets one response, and the connection ends with another.
+    let mut peer = Peer::client_with(Config::server(), &[(0x4, 10)]);
+    peer.send_all([wire::get(1), wire::get(3)]);
+    peer.respond(1, 200, bytes(100));
+    peer.respond(3, 200, bytes(100));
+    assert_eq!(peer.engine.stalled_streams(), 2);
+    peer.wait(secs(5));
+    peer.stream(1, |stream| stream.reset(ErrorCode::CANCEL));
+    assert_eq!(peer.engine.stalled_streams(), 1);
+    assert_eq!(peer.engine.stats().stream_stalled, 5_000_000);
+    peer.wait(secs(5));
+    let now = peer.now;
+    peer.engine.receive_eof(now);
+    assert_eq!(peer.engine.stalled_streams(), 0);
+    assert_eq!(peer.engine.stats().stream_stalled, 15_000_000);
+}
+
+#[test]
 fn a_reader_that_gets_on_is_not_slow() {
     // RFC 9113 §10.5, as above: 20 KB every 20 seconds are slow, but progress.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 0)]);

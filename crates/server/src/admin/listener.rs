@@ -50,7 +50,8 @@ pub(crate) struct AdminSocket {
     /// The address as configured; the port may be 0.
     typed: AdminAddress,
     listener: Listener,
-    /// The file of a Unix socket, which is removed at the end.
+    /// The file of a Unix socket, which is removed at the end; `None` while it is still another
+    /// process's.
     file: Option<SocketFile>,
 }
 
@@ -86,10 +87,13 @@ impl AdminSocket {
             }
             AdminAddress::Unix(path) => Listener::from_unix(bind_unix(path)?)?,
         };
-        Ok(Some(Self::of(address, listener)))
+        let mut socket = Self::of(address, listener);
+        socket.owns_file();
+        Ok(Some(socket))
     }
 
-    /// Takes the socket of this address that the process before this one had.
+    /// Takes the socket of this address that the process before this one had. The file is still
+    /// that one's, until [`owns_file`](Self::owns_file).
     ///
     /// # Errors
     /// The system's error.
@@ -103,15 +107,26 @@ impl AdminSocket {
     }
 
     fn of(address: &AdminAddress, listener: Listener) -> Self {
-        let file = match address {
-            AdminAddress::Unix(path) => Some(SocketFile(path.clone())),
-            AdminAddress::None | AdminAddress::Tcp(_) => None,
-        };
         Self {
             typed: address.clone(),
             listener,
-            file,
+            file: None,
         }
+    }
+
+    /// Notes that this process has the file of a Unix socket from now on, and removes it at the
+    /// end.
+    fn owns_file(&mut self) {
+        if let AdminAddress::Unix(path) = &self.typed
+            && self.file.is_none()
+        {
+            self.file = Some(SocketFile(path.clone()));
+        }
+    }
+
+    /// Removes the file, while the socket is still served.
+    fn remove_file(&mut self) {
+        self.file = None;
     }
 
     /// Returns the address as configured.
@@ -220,6 +235,16 @@ impl AdminListener {
         &self.socket
     }
 
+    /// Notes that the process before this one has left it the file of the socket.
+    pub(crate) fn owns_file(&mut self) {
+        self.socket.owns_file();
+    }
+
+    /// Removes the file of the socket, because the process ends at once.
+    pub(crate) fn remove_file(&mut self) {
+        self.socket.remove_file();
+    }
+
     /// Uses these settings, which have the same address.
     pub(crate) fn reconfigure(&self, settings: &AdminSettings) {
         self.mailbox
@@ -286,6 +311,17 @@ mod tests {
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         drop(socket);
         assert!(!path.exists());
+        // A process that is to take over and fails leaves the file to the one that serves.
+        let socket = AdminSocket::bind(&address).unwrap().unwrap();
+        let handle = || OwnedFd::from(UnixListener::bind(dir.path().join("other")).unwrap());
+        drop(AdminSocket::take_over(&address, handle()).unwrap());
+        assert!(path.exists());
+        fs::remove_file(dir.path().join("other")).unwrap();
+        let mut taken = AdminSocket::take_over(&address, handle()).unwrap().unwrap();
+        taken.owns_file();
+        drop(taken);
+        assert!(!path.exists());
+        drop(socket);
         fs::write(&path, "precious").unwrap();
         let file = AdminSocket::bind(&address).err().unwrap();
         assert_eq!(file.kind(), io::ErrorKind::AddrInUse);

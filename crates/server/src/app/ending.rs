@@ -14,6 +14,8 @@ impl App {
     /// Ends a request whose body and response are whole, or that can't be continued. The stream may
     /// be gone already unless an answer is due.
     pub(super) fn finish(&mut self, mut stream: StreamMut<'_>, conn: ConnId, id: StreamId) {
+        // The response is whole, or it is the answer that is due now.
+        self.exchanges.responded(conn, id);
         let Some(Exchange {
             work,
             sent,
@@ -41,6 +43,7 @@ impl App {
 
     /// Ends a request whose body is larger than its route takes.
     pub(super) fn end_too_large(&mut self, conns: &mut Conns, (conn, id): Key, taken: usize) {
+        self.exchanges.responded(conn, id);
         let Some(Exchange {
             work,
             mut sent,
@@ -99,6 +102,10 @@ impl App {
             }
             None => log_reset(conns, conn, id, code, cause),
         }
+        if is_slow_body(cause) {
+            // The engine has answered with 408, unless there was an answer already.
+            self.exchanges.responded(conn, id);
+        }
         if let Some(Exchange {
             mut sent,
             mut log,
@@ -111,7 +118,6 @@ impl App {
                 log.note_cause(code, cause);
             }
             if sent.status == 0 && is_slow_body(cause) {
-                // The engine has answered with 408.
                 sent.status = 408;
             }
             self.log(log, sent);

@@ -85,7 +85,6 @@ impl App {
                 ..
             } => {
                 self.counts.waited(&trip);
-                self.exchanges.responded(key.0, key.1);
                 fields::response(&mut head, version, self.clock.date());
                 if self.access_logs.is_any()
                     && let Some(Exchange { log: Some(log), .. }) = self.exchanges.get(key.0, key.1)
@@ -231,7 +230,9 @@ impl App {
             relay.ended_upstream();
             relay.move_up(conns, key, &mut self.proxy);
         }
-        if relay.is_over() {
+        let is_over = relay.is_over();
+        self.exchanges.responded(key.0, key.1);
+        if is_over {
             self.finish_if_done(conns, key);
         }
     }
@@ -309,6 +310,7 @@ impl App {
         if responded.is_err() {
             stream.reset(ErrorCode::INTERNAL_ERROR);
         }
+        self.exchanges.responded(conn, id);
         if let Some(Exchange {
             mut log, mut sent, ..
         }) = self.exchanges.remove(conn, id)

@@ -88,9 +88,8 @@ impl Counts {
     /// Counts a request that has ended with this status, 0 if it was reset.
     #[inline]
     pub fn answered(&mut self, status: u16) {
-        if let Some(class) = self.answers.get_mut(usize::from(status / 100)) {
-            *class += 1;
-        }
+        // Upstreams may answer with up to 999, which counts as an error.
+        self.answers[usize::from(status / 100).min(5)] += 1;
     }
 
     /// Counts the way of a request to its upstream, until the response or its failure.
@@ -246,6 +245,15 @@ mod tests {
         assert_eq!(times.durations.buckets, [3, 0, 0, 0, 1, 0]);
         assert_eq!(times.first_bytes.buckets, [2, 0, 1, 0]);
         assert_eq!(times.durations.count, 4);
+    }
+
+    #[test]
+    fn a_status_beyond_all_classes_counts_as_an_error() {
+        let mut counts = Counts::default();
+        for status in [599, 600, 999] {
+            counts.answered(status);
+        }
+        assert_eq!(counts.answers, [0, 0, 0, 0, 0, 3]);
     }
 
     #[test]

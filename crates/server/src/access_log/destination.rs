@@ -3,9 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Instant;
 
-use crate::logs::queue::{self, Appended, Gap, Options, Queue, Report};
+use crate::logs::queue::{self, Appended, Gap, Options, Queue, Readers, Report};
 
 use super::format::Style;
 
@@ -65,8 +64,8 @@ impl Destination {
             Place::File(path) => {
                 let name = format!("the access log {}", path.display());
                 let file = match owner {
-                    Some(owner) => Appended::open_for(path, owner)?,
-                    None => Appended::open(path)?,
+                    Some(owner) => Appended::open_for(path, Readers::Umask, owner)?,
+                    None => Appended::open(path, Readers::Umask)?,
                 };
                 let report = Report::Log(marker(style));
                 let queue = Queue::start(file, &name, report, Options::default())?;
@@ -88,17 +87,6 @@ impl Destination {
     pub fn reopen(&self) {
         if let Some(queue) = self.queue() {
             queue.reopen();
-        }
-    }
-
-    /// Waits until the lines that were handed over are written, at most until `deadline`, for the
-    /// last time.
-    pub fn flush(&self, deadline: Instant) {
-        if let Some(queue) = self.queue()
-            && !queue.flush(deadline)
-        {
-            let (name, bytes) = (queue.name(), queue.waiting());
-            log::error!("{name} can't be written: {bytes} bytes of its lines are lost");
         }
     }
 }

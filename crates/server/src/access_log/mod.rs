@@ -73,8 +73,20 @@ impl Logs {
     /// Waits until the lines that were handed over are written, at most until `deadline`, for the
     /// last time.
     pub fn flush(&self, deadline: Instant) {
-        for log in &self.all {
-            log.destination.flush(deadline);
+        let mut queues: Vec<&Queue> = Vec::new();
+        for queue in self.all.iter().filter_map(|log| log.destination.queue()) {
+            if !queues.iter().any(|other| other.is(queue)) {
+                queues.push(queue);
+            }
+        }
+        // All write at once: one that is stuck costs the others nothing.
+        let written: Vec<_> = queues.iter().map(|queue| queue.written()).collect();
+        for (queue, written) in queues.iter().zip(written) {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if written.recv_timeout(patience).is_err() {
+                let (name, bytes) = (queue.name(), queue.waiting());
+                log::error!("{name} can't be written: {bytes} bytes of its lines are lost");
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::fchown;
+use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -54,10 +54,29 @@ pub fn stream(descriptor: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(descriptor.try_clone_to_owned()?))
 }
 
+/// The users who may read a file that is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Whom the umask admits.
+    Umask,
+    /// The file's user alone.
+    Owner,
+}
+
+impl Readers {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Umask => 0o666,
+            Self::Owner => 0o600,
+        }
+    }
+}
+
 /// A file that lines are appended to.
 pub struct Appended {
     path: PathBuf,
     file: File,
+    readers: Readers,
 }
 
 impl Appended {
@@ -65,11 +84,13 @@ impl Appended {
     ///
     /// # Errors
     /// The operating system's error.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().append(true).create(true).open(path)?;
+    pub fn open(path: &Path, readers: Readers) -> io::Result<Self> {
+        let mut options = File::options();
+        options.append(true).create(true).mode(readers.mode());
         Ok(Self {
             path: path.into(),
-            file,
+            file: options.open(path)?,
+            readers,
         })
     }
 
@@ -78,15 +99,20 @@ impl Appended {
     ///
     /// # Errors
     /// The operating system's error.
-    pub fn open_for(path: &Path, (user, group): (u32, u32)) -> io::Result<Self> {
+    pub fn open_for(path: &Path, readers: Readers, (user, group): (u32, u32)) -> io::Result<Self> {
+        let mut options = File::options();
+        options.append(true).create_new(true).mode(readers.mode());
         // A file that exists keeps its owner: it may be another's, by a link.
-        match File::options().append(true).create_new(true).open(path) {
+        match options.open(path) {
             Ok(file) => {
                 fchown(&file, Some(user), Some(group))?;
-                let path = path.into();
-                Ok(Self { path, file })
+                Ok(Self {
+                    path: path.into(),
+                    file,
+                    readers,
+                })
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::open(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::open(path, readers),
             Err(error) => Err(error),
         }
     }
@@ -98,7 +124,7 @@ impl Sink for Appended {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        *self = Self::open(&self.path)?;
+        *self = Self::open(&self.path, self.readers)?;
         Ok(())
     }
 }
@@ -170,6 +196,9 @@ pub enum Report {
     Log(fn(&Gap) -> String),
     /// By lines in the queue itself, which this function formats: for the queue of the log.
     Inline(fn(&str) -> String),
+    /// By records in the queue itself, which this function formats: for a trace, whose records are
+    /// no lines of logs. That its file can't be reopened is a line of the log.
+    Notes(fn(&str) -> String),
 }
 
 /// Settings of a queue.
@@ -261,23 +290,23 @@ impl Queue {
     /// Adds whole lines, including the last line end. A full queue drops and counts them.
     pub fn push(&self, lines: impl Into<Vec<u8>>) {
         let lines = lines.into();
-        let Shared {
-            limit,
-            waiting,
-            lost,
-            ..
-        } = &*self.shared;
-        let len = lines.len();
         // Relaxed, because the numbers are only bounds; the channel orders the lines.
-        if lost.load(Ordering::Relaxed) > 0 {
-            return self.lose(&lines);
-        }
-        if waiting.fetch_add(len, Ordering::Relaxed) + len > *limit {
-            waiting.fetch_sub(len, Ordering::Relaxed);
+        if self.shared.lost.load(Ordering::Relaxed) > 0 || !self.take(lines.len()) {
             return self.lose(&lines);
         }
         // The writer ends only after all queues are gone.
         let _ = self.commands.send(Command::Lines(lines));
+    }
+
+    /// Takes room for these bytes, if there is enough. All bytes that are counted come by a
+    /// command, after which the writer looks for losses. Were others counted, it could put off its
+    /// report until no command comes any longer.
+    fn take(&self, len: usize) -> bool {
+        let Shared { limit, waiting, .. } = &*self.shared;
+        let sum = |bytes: usize| bytes.checked_add(len).filter(|sum| sum <= limit);
+        waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum)
+            .is_ok()
     }
 
     /// Counts lines that are dropped.
@@ -285,11 +314,11 @@ impl Queue {
     fn lose(&self, lines: &[u8]) {
         let shared = &*self.shared;
         let count = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let total = match shared.report {
-            Report::Log(_) => &LOST_OF_ACCESS_LOGS,
-            Report::Inline(_) => &LOST_OF_LOG,
-        };
-        total.fetch_add(count, Ordering::Relaxed);
+        match shared.report {
+            Report::Log(_) => drop(LOST_OF_ACCESS_LOGS.fetch_add(count, Ordering::Relaxed)),
+            Report::Inline(_) => drop(LOST_OF_LOG.fetch_add(count, Ordering::Relaxed)),
+            Report::Notes(_) => {}
+        }
         if shared.lost.load(Ordering::Relaxed) == 0 {
             shared.lost_since.store(millis(), Ordering::Relaxed);
         }
@@ -325,10 +354,21 @@ impl Queue {
     /// Waits until all earlier lines are written, at most until `deadline`. Returns whether they
     /// are.
     pub fn flush(&self, deadline: Instant) -> bool {
-        let (written, is_written) = mpsc::sync_channel(1);
         let patience = deadline.saturating_duration_since(Instant::now());
-        self.commands.send(Command::Written(written)).is_ok()
-            && is_written.recv_timeout(patience).is_ok()
+        self.written().recv_timeout(patience).is_ok()
+    }
+
+    /// Returns a receiver that gets a message once all earlier lines are written.
+    pub fn written(&self) -> Receiver<()> {
+        let (written, is_written) = mpsc::sync_channel(1);
+        // Without a writer the receiver finds its sender gone.
+        let _ = self.commands.send(Command::Written(written));
+        is_written
+    }
+
+    /// Whether both belong to the same queue.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 }
 
@@ -394,7 +434,10 @@ impl<S: Sink> Writer<S> {
                 "can't reopen {}, so its lines still go to the former file: {error}",
                 self.shared.name
             );
-            self.say(&text);
+            match self.shared.report {
+                Report::Notes(_) => log::warn!("{text}"),
+                Report::Log(_) | Report::Inline(_) => self.say(&text),
+            }
         }
     }
 
@@ -451,7 +494,7 @@ impl<S: Sink> Writer<S> {
     fn say(&mut self, text: &str) {
         match self.shared.report {
             Report::Log(_) => log::warn!("{text}"),
-            Report::Inline(line) => {
+            Report::Inline(line) | Report::Notes(line) => {
                 let line = line(text);
                 self.write(line.as_bytes());
             }
@@ -592,6 +635,24 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_overflows_takes_lines_again() {
+        let lab = Lab::new(100);
+        let queue = lab.queue.clone();
+        // From here on the writer is never stuck.
+        drop(lab.answers);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..20_000).for_each(|_| queue.push("a line of 24 bytes ....\n")));
+            }
+        });
+        assert!(queue.flush(Instant::now() + PATIENCE));
+        assert_eq!(
+            (queue.waiting(), queue.shared.lost.load(Ordering::Relaxed)),
+            (0, 0)
+        );
+    }
+
+    #[test]
     fn a_gap_is_one_and_its_line_stands_in_its_place() {
         let lab = Lab::new(100);
         for n in 10..30 {
@@ -673,7 +734,7 @@ mod tests {
     fn a_file_that_was_moved_away_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
-        let sink = Appended::open(&path).unwrap();
+        let sink = Appended::open(&path, Readers::Umask).unwrap();
         let queue = Queue::start(
             sink,
             "the log",

@@ -3,17 +3,17 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Instant, SystemTime};
 
 use tidegate_trace::VantagePoint;
 
-use crate::logs::queue::{Appended, Options, Queue, Report, Sink};
+use crate::logs::queue::{Appended, Options, Queue, Readers, Report, Sink};
 
 /// The most connections that are traced at once. Each has a decoder of its own for both directions,
 /// so this bounds the memory of traces.
-const MOST_TRACED: usize = 1000;
+pub(super) const MOST_TRACED: usize = 1000;
 
 /// A file of records. Clones belong to the same file.
 #[derive(Clone, Debug)]
@@ -21,6 +21,9 @@ pub struct Destination {
     queue: Queue,
     counts: Arc<Counts>,
 }
+
+/// Counts of all files of the process: a name is unique although a file is closed and opened again.
+static COUNTS: LazyLock<Arc<Counts>> = LazyLock::new(Arc::default);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -45,14 +48,14 @@ impl Drop for Place {
 
 impl Destination {
     /// Opens the file, and creates it if it doesn't exist. A new file belongs to `owner`, a user
-    /// and a group, if there is one.
+    /// and a group, if there is one, and only its user may read it.
     ///
     /// # Errors
     /// The operating system's error.
     pub fn open(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Self> {
         let file = match owner {
-            Some(owner) => Appended::open_for(path, owner)?,
-            None => Appended::open(path)?,
+            Some(owner) => Appended::open_for(path, Readers::Owner, owner)?,
+            None => Appended::open(path, Readers::Owner)?,
         };
         let name = format!("the trace {}", path.display());
         let file = TraceFile {
@@ -61,16 +64,16 @@ impl Destination {
             header: Some(header()),
             state: State::Written,
         };
-        let report = Report::Inline(tidegate_trace::note);
+        let report = Report::Notes(tidegate_trace::note);
         Ok(Self {
             queue: Queue::start(file, &name, report, Options::default())?,
-            counts: Arc::default(),
+            counts: Arc::clone(&COUNTS),
         })
     }
 
     /// Whether both belong to the same file.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.counts, &other.counts)
+        self.queue.is(&other.queue)
     }
 
     /// Returns a place for a connection, unless too many are traced.
@@ -178,6 +181,7 @@ impl Sink for TraceFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
     use tidegate_trace::Trace;
@@ -217,7 +221,16 @@ mod tests {
     #[test]
     fn so_many_connections_are_traced_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let trace = Destination::open(&dir.path().join("trace"), None).unwrap();
+        let path = dir.path().join("trace");
+        let mut trace = Destination::open(&path, None).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // Those of the process belong to other tests, too.
+        assert!(Arc::ptr_eq(
+            &trace.counts,
+            &Destination::open(&path, None).unwrap().counts
+        ));
+        trace.counts = Arc::default();
         let mut places: Vec<Place> = (0..MOST_TRACED).filter_map(|_| trace.place()).collect();
         assert_eq!(places.len(), MOST_TRACED);
         assert!(trace.place().is_none());

@@ -42,7 +42,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns settings whose rings share a memory of their own.
+    /// Returns settings. All rings of the process share one memory.
     pub fn new(
         destination: Destination,
         filter: Filter,
@@ -55,7 +55,7 @@ impl Settings {
             values,
             ring,
             engine,
-            ring_memory: RingMemory::default(),
+            ring_memory: RingMemory::of_process(),
         }
     }
 }

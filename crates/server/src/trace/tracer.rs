@@ -12,7 +12,7 @@ use tidegate_trace::{
 
 use super::Settings;
 use super::destination::{Destination, Place, now};
-use super::ring::Ring;
+use super::ring::{Kind, Ring};
 use crate::access_log::canonical;
 
 /// A worker hands its records to the queue when it has this many bytes of them.
@@ -180,7 +180,11 @@ impl Tracer {
                 let mut text = String::new();
                 write(record, &mut text);
                 text.shrink_to_fit();
-                kept.ring.push(text);
+                let kind = match record.event {
+                    Event::Rule(_) => Kind::Rule,
+                    _ => Kind::Frame,
+                };
+                kept.ring.push(kind, text);
             }
             None => self.add(&traced.destination, |out| write(record, out)),
         }
@@ -214,8 +218,11 @@ impl Tracer {
                 if let Some(omitted) = &omitted {
                     write(omitted, out);
                 }
-                out.push_str(&kept.ring.take());
             });
+            // In batches: the queue refuses what is larger than itself.
+            for record in kept.ring.take() {
+                self.add(&traced.destination, |out| out.push_str(&record));
+            }
         }
         if let Some(violation) = violation {
             let record = traced.record(at, Event::Rule(rule(violation, None)));

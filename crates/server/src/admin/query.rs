@@ -14,7 +14,7 @@ const ROWS: usize = 50;
 const MOST_ROWS: usize = 200;
 
 /// The most rows that a request may leave out.
-const MOST_OFFSET: usize = 100_000;
+const MOST_OFFSET: usize = 5_000;
 
 /// The longest text to filter by, in bytes.
 const MOST_TEXT: usize = 100;

@@ -65,6 +65,12 @@ impl Admin {
                 "the admin listener answers for IP addresses, localhost and --admin-name only";
             return Begun::Whole(Response::text(421, why));
         }
+        if is_from_elsewhere(head) {
+            return Begun::Whole(Response::text(
+                403,
+                "the request comes from a page of another site",
+            ));
+        }
         let Some(resource) = router::find(head.path_bytes()) else {
             return Begun::Whole(Response::text(404, "there is nothing at this path"));
         };
@@ -84,6 +90,8 @@ impl Admin {
                     Begun::Whole(Response::text(503, why))
                 }
             }
+            // It has no body, so it is over at once.
+            Step::Watch(..) if head.method_bytes() == b"HEAD" => Begun::Events,
             Step::Watch(question, finish) => {
                 if self.viewers.add(request, question, finish, now) {
                     Begun::Events
@@ -112,6 +120,12 @@ impl Admin {
             }
         }
     }
+}
+
+/// Whether a browser says that a page of another site sent the request.
+fn is_from_elsewhere(head: &RequestHead) -> bool {
+    let mut fields = head.headers();
+    fields.any(|field| field.name == b"sec-fetch-site" && field.value == b"cross-site")
 }
 
 /// Returns the head of every answer.
@@ -165,6 +179,10 @@ impl Service for Admin {
                 }
             }
         }
+    }
+
+    fn half_closed(&mut self, _: &mut Conns, conn: ConnId) {
+        self.viewers.closed(conn);
     }
 
     fn closed(&mut self, _: &mut Conns, conn: ConnId, _: &End) {

@@ -67,7 +67,7 @@ impl App {
             }
             Question::Act(act) => Answer::Acted(self.act(conns, worker, *act)),
             Question::Look(look) => {
-                if look.list.is_some() {
+                if look.list.is_some() && self.publish_due <= conns.now() {
                     self.publish(conns);
                 }
                 Answer::Looked(Box::new(self.look(conns, worker, look)))

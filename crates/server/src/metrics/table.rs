@@ -299,10 +299,12 @@ families! {
     }), "Requests that no upstream answered completely, by the error of RFC 9209 that proxy-status has.";
     Gauge "tidegate_upstream_up" by ("upstream", "address") = Each(|all, out| {
         for one in all.snapshot.upstreams.iter().take(MOST_LABELS) {
-            let share = one.skipped as f64 / all.workers.max(1) as f64;
+            // The same workers may do both.
+            let unused = one.skipped.max(one.drained);
+            let share = unused as f64 / all.workers.max(1) as f64;
             out.push(&[&one.name, &one.addr], 1.0 - share.min(1.0));
         }
-    }), "The share of workers that send requests to an address; the others skip it, because it failed a moment ago. At most 64 addresses.";
+    }), "The share of workers that send requests to an address; the others skip it, because it failed a moment ago or an operator has drained it. At most 64 addresses.";
     Gauge "tidegate_upstream_address_requests" by ("upstream", "address") = Each(|all, out| {
         for one in &all.snapshot.upstreams {
             out.count(&[&one.name, &one.addr], one.requests);

@@ -158,7 +158,7 @@ function showUpstreams(upstreams) {
 async function act(path) {
   const response = await fetch(path, { method: "POST", headers: { "x-tidegate-admin": "1" } });
   if (!response.ok) {
-    alert(await response.text());
+    alert(`${response.status}: ${await response.text()}`);
   }
 }
 
@@ -191,7 +191,7 @@ const view = {
 };
 
 for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
-  if (name in view) {
+  if (Object.hasOwn(view, name)) {
     view[name] = name === "offset" ? Number(value) || 0 : value;
   }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,6 +15,8 @@ use tidegate_testkit::wire;
 use crate::client::Client;
 use crate::server::{Server, command, refused};
 use crate::upstream::Upstream;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -67,6 +70,13 @@ fn each_site_has_its_log_or_none() {
     };
     for host in ["a.test", "b.test", "c.test", "d.test:80"] {
         get(host);
+    }
+    // The line is written before the queue of another format writes to the same file.
+    let a = dir.path().join("a.log");
+    let deadline = Instant::now() + PATIENCE;
+    while !fs::read_to_string(&a).is_ok_and(|text| text.ends_with('\n')) {
+        assert!(Instant::now() < deadline, "the line never came");
+        std::thread::yield_now();
     }
     // Another format of the same file counts from the next request on.
     fs::write(&file, text("'$path'")).unwrap();

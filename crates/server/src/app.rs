@@ -58,7 +58,7 @@ use crate::rules::{NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::Published;
 use crate::trace::Tracer;
-use heads::note_response;
+use heads::note_outcome;
 use limits::{limit_of, share};
 use report::{Peer, log_end, log_total, note_end};
 
@@ -336,7 +336,7 @@ impl App {
             }
         };
         if let Some(log) = &mut log {
-            note_response(conns, conn, log);
+            note_outcome(conns, conn, log, &outcome);
             let is_file = matches!(found, Some(found) if found.target.is_file());
             if is_file {
                 log.note_cache(if let Outcome::InProgress(_, Work::Look(_)) = &outcome {

@@ -207,7 +207,7 @@ impl Trace {
                 *damage = Some(Damage::Record {
                     record: number,
                     count: 1,
-                    error: error.to_string(),
+                    error: error.to_string().escape_debug().to_string(),
                 });
             }
         }

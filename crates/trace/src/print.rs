@@ -31,7 +31,7 @@ pub fn print_frame(direction: Direction, time: Duration, frame: &FrameRecord, ou
             return line(out, format_args!("{at} {what}connection preface"));
         }
         Payload::Malformed { kind, defect, .. } => {
-            let name = name(Kind(*kind));
+            let (name, defect) = (name(Kind(*kind)), defect.escape_debug());
             return line(
                 out,
                 format_args!(
@@ -64,7 +64,10 @@ pub fn print_event(record: &Record, out: &mut String) {
     let at = format!("[{:7.3}]", record.time.as_secs_f64());
     match &record.event {
         Event::Started(started) => {
-            let or = |fact: &Option<String>| fact.clone().unwrap_or_else(|| "unknown".into());
+            let or = |fact: &Option<String>| {
+                let fact = fact.as_deref().unwrap_or("unknown");
+                fact.escape_debug().to_string()
+            };
             let mut text = format!(
                 "client {}, server {}",
                 or(&started.client),

@@ -34,7 +34,7 @@ const PROTOCOL: [&str; 11] = [
 ];
 
 /// Parts of the names of fields that carry credentials, beyond what [`is_credential`] lists.
-const TELLING: [&str; 14] = [
+const TELLING: [&str; 18] = [
     "auth",
     "cookie",
     "token",
@@ -49,12 +49,15 @@ const TELLING: [&str; 14] = [
     "credential",
     "signature",
     "csrf",
+    "jwt",
+    "assertion",
+    "bearer",
+    "dpop",
 ];
 
 /// Fields that carry credentials and whose names don't tell.
-const CREDENTIALS: [&str; 7] = [
+const CREDENTIALS: [&str; 6] = [
     "x-xsrf",
-    "x-jwt",
     "x-key",
     "x-pin",
     "client-cert",
@@ -175,6 +178,9 @@ mod tests {
             "client-cert",
             "x-forwarded-client-cert",
             "www-authenticate",
+            "dpop",
+            "cf-access-jwt-assertion",
+            "x-ms-client-bearer",
         ] {
             assert!(is_credential(name.as_bytes()), "{name}");
             let record = record(Values::Most, name, "hunter2");

@@ -9,9 +9,6 @@ const LONGEST: usize = 4096;
 /// The prefix of names that are fields of the request: `$http_accept_language`.
 const OF_REQUEST: &str = "http_";
 
-/// Fields of requests that no line has, because they are credentials.
-const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
-
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -92,7 +89,7 @@ fn part(name: &str) -> Result<Part, String> {
         && header.chars().all(is_of_name)
     {
         let header = header.to_ascii_lowercase().replace('_', "-");
-        if CREDENTIALS.contains(&&*header) {
+        if tidegate_trace::is_credential(header.as_bytes()) {
             return Err(format!("${name} is a credential, which no line has"));
         }
         return Ok(Part::RequestField(header.into()));
@@ -157,6 +154,10 @@ mod tests {
             (
                 "$http_cookie",
                 "$http_cookie is a credential, which no line has",
+            ),
+            (
+                "$http_x_api_key",
+                "$http_x_api_key is a credential, which no line has",
             ),
             (
                 "$http_Authorization",

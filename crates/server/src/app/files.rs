@@ -3,7 +3,7 @@
 use tidegate_net::Conns;
 
 use super::App;
-use super::heads::note_response;
+use super::heads::note_outcome;
 use crate::handlers::done::Asked;
 use crate::handlers::download::Read;
 use crate::handlers::look::Looked;
@@ -49,7 +49,7 @@ impl App {
                 .files
                 .answer_waiting(request, (conn, id), &answer, waiting);
             if let Some(log) = &mut log {
-                note_response(conns, conn, log);
+                note_outcome(conns, conn, log, &outcome);
             }
             match outcome {
                 Outcome::Answered(sent) => {

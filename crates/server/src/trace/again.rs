@@ -1,6 +1,7 @@
 //! The command `tidegate replay`: feeds a trace into the engine again.
 
-use std::fs;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -8,6 +9,16 @@ use std::time::Instant;
 use tidegate_trace::replay;
 
 use super::show::{chosen, complain, read};
+
+/// Words that can't be the name of a function.
+#[rustfmt::skip]
+const KEYWORDS: [&str; 50] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while",
+];
 
 /// The flags of `tidegate replay`.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,18 +98,21 @@ fn write_test(connection: &tidegate_trace::Connection, path: &Path) -> Result<()
         name.starts_with(|first: char| first.is_ascii_lowercase())
             && name
                 .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            && !KEYWORDS.contains(name)
     };
     let Some(name) = name.filter(is_name) else {
         let path = path.display();
         return Err(format!(
-            "{path} can't be the name of a test: write it in small letters, digits and _"
+            "{path} can't be the name of a test: write it in small letters, digits and _, and \
+             choose no keyword of Rust"
         ));
     };
     let (trace, test) = replay::as_test(connection, name);
     for (extension, text) in [("trace", trace), ("rs", test)] {
         let path = path.with_extension(extension);
-        fs::write(&path, text)
+        File::create_new(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| format!("can't write {}: {error}", path.display()))?;
         println!("{}", path.display());
     }

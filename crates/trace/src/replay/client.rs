@@ -13,6 +13,9 @@ use crate::text;
 /// The most bytes of a field that stands for those that were left out.
 const FILLER: usize = 16 << 10;
 
+/// The most bytes of a block that never ended.
+const LONGEST_BLOCK: u64 = 16 << 20;
+
 /// The size of a table of HPACK before SETTINGS, in bytes.
 const TABLE: u32 = 4096;
 
@@ -168,7 +171,10 @@ impl Client {
         let mut bytes = Vec::new();
         match &block {
             // The block never ended, so nobody decodes it.
-            None => bytes.resize(lengths.iter().sum::<u32>() as usize, 0),
+            None => {
+                let sum: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+                bytes.resize(sum.min(LONGEST_BLOCK) as usize, 0);
+            }
             Some(block) if block.error.is_some() => {
                 bytes.resize(block.block_length.max(1) as usize, NO_FIELD);
             }

@@ -1,6 +1,7 @@
 //! Replays: a trace goes through the engine again.
 //!
 //! - `client`       the client's frames, rebuilt from their records
+//! - `lengths`      the lengths that a replay believes
 //! - `script`       what the application did, read from the frames that the server sent
 //! - `application`  the engine, and the application's part
 //! - `outcome`      what an end sent, and where two of these differ
@@ -13,6 +14,7 @@
 
 mod application;
 mod client;
+mod lengths;
 mod outcome;
 mod script;
 
@@ -36,6 +38,8 @@ pub enum Unfit {
     NoStart,
     /// Frames were left out.
     Omitted(u64),
+    /// A record has a length that no frame or field has, or all fields together are too long.
+    TooLong,
 }
 
 impl fmt::Display for Unfit {
@@ -46,6 +50,7 @@ impl fmt::Display for Unfit {
                 f,
                 "{frames} frames at the beginning were left out by --trace-ring"
             ),
+            Self::TooLong => f.write_str("its records have lengths that are too large"),
         }
     }
 }
@@ -64,6 +69,9 @@ pub fn replay(connection: &Connection, start: Instant) -> Result<Vec<Difference>
         if let Event::Omitted { frames } = record.event {
             return Err(Unfit::Omitted(frames));
         }
+    }
+    if !lengths::are_fit(records) {
+        return Err(Unfit::TooLong);
     }
     let mut application = Application::new(&started.engine, records, start);
     let mut client = client::Client::new(records, &started.engine);

@@ -85,14 +85,20 @@ impl Outcome {
             match &record.event {
                 Event::Sent(frame) => outcome.frame(time, frame, &mut begun),
                 Event::Rule(rule) if rule.stream_id.is_none() => {
-                    outcome.closed = Some(words(time, format!("an end by {}", rule.rule)));
+                    outcome.closed = Some(words(
+                        time,
+                        format!("an end by {}", rule.rule.escape_debug()),
+                    ));
                 }
                 Event::Closed(closed) => {
                     outcome.is_whole = true;
                     if closed.reason == "transport" {
                         outcome.is_whole = false;
                     } else if closed.reason != "rule" {
-                        outcome.closed = Some(words(time, format!("an end: {}", closed.reason)));
+                        outcome.closed = Some(words(
+                            time,
+                            format!("an end: {}", closed.reason.escape_debug()),
+                        ));
                     }
                 }
                 _ => {}
@@ -281,7 +287,7 @@ fn in_words(item: Option<&Item>, other: Option<&Item>) -> String {
     let status = fields.iter().find(|field| field.name == ":status");
     let status = status.and_then(|field| field.value.as_deref());
     let head = match status {
-        Some(status) => format!("a head with :status {status}"),
+        Some(status) => format!("a head with :status {}", status.escape_debug()),
         None => format!("a head of {} fields", fields.len()),
     };
     let Some(What::Head(others)) = other.map(|item| &item.what) else {

@@ -14,20 +14,11 @@ use tidegate_testkit::wire;
 
 use crate::client::Client;
 use crate::server::{Server, command, refused};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, field};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-/// Returns the value of a field in a head as text.
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.split("\r\n").skip(1);
-    lines.find_map(|line| {
-        let (found, value) = line.split_once(": ")?;
-        found.eq_ignore_ascii_case(name).then_some(value)
-    })
-}
 
 /// Stops a server, which writes all lines, and returns those of a file.
 fn lines(server: Server, path: &Path) -> Vec<String> {

@@ -12,7 +12,7 @@ use crate::http1;
 use crate::server::{PATIENCE, Server, refused};
 use crate::start::{assert_sentence, certificate_files};
 use crate::targets::pattern;
-use crate::upstream::{Conn, Upstream};
+use crate::upstream::{Conn, Upstream, field};
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -25,15 +25,6 @@ fn proxy(flags: &[&str]) -> Server {
 
 /// An address where nobody listens, and which the kernel never picks as a free port.
 const NOBODY: &str = "127.0.0.1:1";
-
-/// Returns the value of a field in a head as text.
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.split("\r\n").skip(1);
-    lines.find_map(|line| {
-        let (found, value) = line.split_once(": ")?;
-        found.eq_ignore_ascii_case(name).then_some(value)
-    })
-}
 
 #[test]
 fn upstreams_of_each_kind() {

@@ -214,3 +214,12 @@ impl Read for Conn {
         self.socket.read(room)
     }
 }
+
+/// Returns the value of a field in a head as text.
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.split("\r\n").skip(1);
+    lines.find_map(|line| {
+        let (found, value) = line.split_once(": ")?;
+        found.eq_ignore_ascii_case(name).then_some(value)
+    })
+}

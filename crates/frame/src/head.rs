@@ -84,10 +84,10 @@ impl Kind {
     pub const PRIORITY_UPDATE: Self = Self(0x10);
 }
 
-/// Prints the RFC's name, or the number of an unknown type.
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match *self {
+impl Kind {
+    /// Returns the RFC's name of the type, or `None` for an unknown one.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self {
             Self::DATA => "DATA",
             Self::HEADERS => "HEADERS",
             Self::PRIORITY => "PRIORITY",
@@ -100,8 +100,18 @@ impl std::fmt::Display for Kind {
             Self::CONTINUATION => "CONTINUATION",
             Self::ORIGIN => "ORIGIN",
             Self::PRIORITY_UPDATE => "PRIORITY_UPDATE",
-            Self(other) => return write!(f, "0x{other:02x}"),
+            Self(_) => return None,
         })
+    }
+}
+
+/// Prints the RFC's name, or the number of an unknown type.
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "0x{:02x}", self.0),
+        }
     }
 }
 
@@ -135,6 +145,26 @@ impl Flags {
     pub const fn with(self, other: Self, on: bool) -> Self {
         if on { Self(self.0 | other.0) } else { self }
     }
+
+    /// Returns the RFC's names of the flags that are set and mean something on frames of this
+    /// type.
+    pub fn names(self, kind: Kind) -> impl Iterator<Item = &'static str> {
+        let meanings: &[(Self, &'static str)] = match kind {
+            Kind::DATA => &[(Self::END_STREAM, "END_STREAM"), (Self::PADDED, "PADDED")],
+            Kind::HEADERS => &[
+                (Self::END_STREAM, "END_STREAM"),
+                (Self::END_HEADERS, "END_HEADERS"),
+                (Self::PADDED, "PADDED"),
+                (Self::PRIORITY, "PRIORITY"),
+            ],
+            Kind::PUSH_PROMISE => &[(Self::END_HEADERS, "END_HEADERS"), (Self::PADDED, "PADDED")],
+            Kind::CONTINUATION => &[(Self::END_HEADERS, "END_HEADERS")],
+            Kind::SETTINGS | Kind::PING => &[(Self::ACK, "ACK")],
+            _ => &[],
+        };
+        let set = meanings.iter().filter(move |(flag, _)| self.has(*flag));
+        set.map(|(_, name)| *name)
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +194,15 @@ mod tests {
     fn types_print_as_the_rfc_names_them() {
         assert_eq!(Kind::RST_STREAM.to_string(), "RST_STREAM");
         assert_eq!(Kind(0xa).to_string(), "0x0a");
+        assert_eq!(Kind(0xfa).to_string(), "0xfa");
+    }
+
+    #[test]
+    fn flags_have_the_names_of_their_frame() {
+        let names = |kind| Flags(0xff).names(kind).collect::<Vec<_>>();
+        assert_eq!(names(Kind::SETTINGS), ["ACK"]);
+        assert_eq!(names(Kind::DATA), ["END_STREAM", "PADDED"]);
+        assert!(names(Kind::WINDOW_UPDATE).is_empty());
     }
 
     /// RFC 9113 §4.1: "Reserved: A reserved 1-bit field. The semantics of this bit are undefined,

@@ -1,5 +1,6 @@
 //! Frames as lines for a terminal, in the manner of nghttp.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub fn print_frame(direction: Direction, time: Duration, frame: &FrameRecord, ou
             frame.flags
         ),
     );
-    let flags = names_of_flags(kind, Flags(frame.flags));
+    let flags: Vec<&str> = Flags(frame.flags).names(kind).collect();
     if !flags.is_empty() {
         line(out, format_args!("{INDENT}; {}", flags.join(" | ")));
     }
@@ -308,42 +309,7 @@ fn kind_of(payload: &Payload) -> Kind {
     }
 }
 
-fn name(kind: Kind) -> String {
-    let name = match kind {
-        Kind::DATA => "DATA",
-        Kind::HEADERS => "HEADERS",
-        Kind::PRIORITY => "PRIORITY",
-        Kind::RST_STREAM => "RST_STREAM",
-        Kind::SETTINGS => "SETTINGS",
-        Kind::PUSH_PROMISE => "PUSH_PROMISE",
-        Kind::PING => "PING",
-        Kind::GOAWAY => "GOAWAY",
-        Kind::WINDOW_UPDATE => "WINDOW_UPDATE",
-        Kind::CONTINUATION => "CONTINUATION",
-        Kind::ORIGIN => "ORIGIN",
-        Kind::PRIORITY_UPDATE => "PRIORITY_UPDATE",
-        Kind(other) => return format!("UNKNOWN(0x{other:02x})"),
-    };
-    name.to_owned()
-}
-
-fn names_of_flags(kind: Kind, flags: Flags) -> Vec<&'static str> {
-    let meanings: &[(Flags, &str)] = match kind {
-        Kind::DATA => &[(Flags::END_STREAM, "END_STREAM"), (Flags::PADDED, "PADDED")],
-        Kind::HEADERS => &[
-            (Flags::END_STREAM, "END_STREAM"),
-            (Flags::END_HEADERS, "END_HEADERS"),
-            (Flags::PADDED, "PADDED"),
-            (Flags::PRIORITY, "PRIORITY"),
-        ],
-        Kind::PUSH_PROMISE => &[
-            (Flags::END_HEADERS, "END_HEADERS"),
-            (Flags::PADDED, "PADDED"),
-        ],
-        Kind::CONTINUATION => &[(Flags::END_HEADERS, "END_HEADERS")],
-        Kind::SETTINGS | Kind::PING => &[(Flags::ACK, "ACK")],
-        _ => &[],
-    };
-    let set = meanings.iter().filter(|(flag, _)| flags.has(*flag));
-    set.map(|(_, name)| *name).collect()
+fn name(kind: Kind) -> Cow<'static, str> {
+    let unknown = || format!("UNKNOWN({kind})").into();
+    kind.name().map_or_else(unknown, Into::into)
 }

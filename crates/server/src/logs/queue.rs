@@ -57,7 +57,7 @@ pub fn stream(descriptor: BorrowedFd<'_>) -> io::Result<File> {
 /// The users who may read a file that is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// Whom the umask admits.
+    /// The users whom the umask leaves.
     Umask,
     /// The file's user alone.
     Owner,

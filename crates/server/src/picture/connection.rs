@@ -1,7 +1,7 @@
 //! One connection, with all that is known of it.
 
 use serde::Serialize;
-use tidegate_http2::{Direction, Flags, Inspection, Kind, LastFrame, TableInspection, WaitsFor};
+use tidegate_http2::{Direction, Inspection, LastFrame, TableInspection, WaitsFor};
 
 use super::row::{Guard, Row};
 
@@ -170,53 +170,12 @@ impl From<&LastFrame> for Frame {
                 Direction::Received => "received",
                 Direction::Sent => "sent",
             },
-            kind: kind(head.kind),
-            flags: flags(head.kind, head.flags),
+            kind: head.kind.to_string(),
+            flags: head.flags.names(head.kind).collect(),
             stream: head.stream_id.get(),
             length: head.length,
         }
     }
-}
-
-fn kind(kind: Kind) -> String {
-    let name = match kind {
-        Kind::DATA => "DATA",
-        Kind::HEADERS => "HEADERS",
-        Kind::PRIORITY => "PRIORITY",
-        Kind::RST_STREAM => "RST_STREAM",
-        Kind::SETTINGS => "SETTINGS",
-        Kind::PUSH_PROMISE => "PUSH_PROMISE",
-        Kind::PING => "PING",
-        Kind::GOAWAY => "GOAWAY",
-        Kind::WINDOW_UPDATE => "WINDOW_UPDATE",
-        Kind::CONTINUATION => "CONTINUATION",
-        Kind::ORIGIN => "ORIGIN",
-        Kind::PRIORITY_UPDATE => "PRIORITY_UPDATE",
-        Kind(other) => return format!("0x{other:02x}"),
-    };
-    name.to_owned()
-}
-
-/// Returns the names of the flags that have a meaning on a kind of frame.
-fn flags(kind: Kind, flags: Flags) -> Vec<&'static str> {
-    let known: &[(Flags, &'static str)] = match kind {
-        Kind::DATA => &[(Flags::END_STREAM, "END_STREAM"), (Flags::PADDED, "PADDED")],
-        Kind::HEADERS => &[
-            (Flags::END_STREAM, "END_STREAM"),
-            (Flags::END_HEADERS, "END_HEADERS"),
-            (Flags::PADDED, "PADDED"),
-            (Flags::PRIORITY, "PRIORITY"),
-        ],
-        Kind::SETTINGS | Kind::PING => &[(Flags::ACK, "ACK")],
-        Kind::PUSH_PROMISE => &[
-            (Flags::END_HEADERS, "END_HEADERS"),
-            (Flags::PADDED, "PADDED"),
-        ],
-        Kind::CONTINUATION => &[(Flags::END_HEADERS, "END_HEADERS")],
-        _ => &[],
-    };
-    let set = known.iter().filter(|(flag, _)| flags.has(*flag));
-    set.map(|(_, name)| *name).collect()
 }
 
 impl From<Inspection> for Http2 {
@@ -266,19 +225,5 @@ impl Wait {
             (WaitsFor::Owner, Owner::Handler | Owner::Pool) => Self::Handler,
             (WaitsFor::Peer, Owner::Handler | Owner::Upstream) => Self::ClientBody,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_have_the_names_of_their_frame() {
-        let all = Flags(0xff);
-        assert_eq!(flags(Kind::SETTINGS, all), ["ACK"]);
-        assert_eq!(flags(Kind::DATA, all), ["END_STREAM", "PADDED"]);
-        assert!(flags(Kind::WINDOW_UPDATE, all).is_empty());
-        assert_eq!(kind(Kind(0xfa)), "0xfa");
     }
 }

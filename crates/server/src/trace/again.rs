@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tidegate_trace::replay;
 
-use super::show::{chosen, complain, read};
+use super::show::{chosen, complain, misused, only, read};
 
 /// Words that can't be the name of a function.
 #[rustfmt::skip]
@@ -48,18 +48,14 @@ pub fn main(flags: &Flags) -> ExitCode {
     if let Some(damage) = &trace.damage {
         complain("replay", &format!("{}: {damage}", flags.file.display()));
     }
-    let Some(chosen) = chosen(&trace, flags.connection.as_deref()) else {
-        let of = trace.connections.len();
-        complain("replay", &format!("there is no such connection among {of}"));
-        return ExitCode::from(2);
+    let chosen = match chosen(&trace, flags.connection.as_deref()) {
+        Ok(chosen) => chosen,
+        Err(error) => return misused("replay", &error),
     };
     if let Some(path) = &flags.as_test {
-        let [(_, connection)] = chosen[..] else {
-            complain(
-                "replay",
-                "--as-test takes one connection: choose it with --connection",
-            );
-            return ExitCode::from(2);
+        let connection = match only(&chosen, "--as-test") {
+            Ok(connection) => connection,
+            Err(error) => return misused("replay", &error),
         };
         return match write_test(connection, path) {
             Ok(()) => ExitCode::SUCCESS,

@@ -42,18 +42,14 @@ pub fn main(flags: &Flags) -> ExitCode {
         Ok(trace) => trace,
         Err(error) => return complain("trace", &error),
     };
-    let Some(chosen) = chosen(&trace, flags.connection.as_deref()) else {
-        let of = trace.connections.len();
-        complain("trace", &format!("there is no such connection among {of}"));
-        return ExitCode::from(2);
+    let chosen = match chosen(&trace, flags.connection.as_deref()) {
+        Ok(chosen) => chosen,
+        Err(error) => return misused("trace", &error),
     };
     if let Some(path) = &flags.waterfall {
-        let [(_, connection)] = chosen[..] else {
-            complain(
-                "trace",
-                "--waterfall takes one connection: choose it with --connection",
-            );
-            return ExitCode::from(2);
+        let connection = match only(&chosen, "--waterfall") {
+            Ok(connection) => connection,
+            Err(error) => return misused("trace", &error),
         };
         return match fs::write(path, tidegate_trace::waterfall(connection)) {
             Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +85,12 @@ pub(super) fn complain(command: &str, sentence: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Writes a sentence to stderr about what was asked for and isn't there.
+pub(super) fn misused(command: &str, sentence: &str) -> ExitCode {
+    complain(command, sentence);
+    ExitCode::from(2)
+}
+
 /// Reads a file as far as it goes.
 ///
 /// # Errors
@@ -108,20 +110,43 @@ pub(super) fn read(path: &Path) -> Result<Trace, String> {
 }
 
 /// Returns the chosen connections with their numbers, all by default.
+///
+/// # Errors
+/// A sentence if there is no such connection.
 pub(super) fn chosen<'t>(
     trace: &'t Trace,
     name: Option<&str>,
-) -> Option<Vec<(usize, &'t Connection)>> {
+) -> Result<Vec<(usize, &'t Connection)>, String> {
     let all = trace.connections.iter().enumerate();
     let all = all.map(|(place, connection)| (place + 1, connection));
     let Some(name) = name else {
-        return Some(all.collect());
+        return Ok(all.collect());
     };
     let number = name.parse().ok();
     let found: Vec<_> = all
         .filter(|(place, connection)| connection.id == name || Some(*place) == number)
         .collect();
-    (!found.is_empty()).then_some(found)
+    if found.is_empty() {
+        let of = trace.connections.len();
+        return Err(format!("there is no such connection among {of}"));
+    }
+    Ok(found)
+}
+
+/// Returns the only connection that was chosen, for this option.
+///
+/// # Errors
+/// A sentence if there are several, or none.
+pub(super) fn only<'t>(
+    chosen: &[(usize, &'t Connection)],
+    option: &str,
+) -> Result<&'t Connection, String> {
+    match chosen {
+        [(_, connection)] => Ok(connection),
+        _ => Err(format!(
+            "{option} takes one connection: choose it with --connection"
+        )),
+    }
 }
 
 fn is_of(record: &Record, stream: Option<u32>) -> bool {

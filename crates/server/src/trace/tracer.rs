@@ -22,9 +22,12 @@ const HAND_OVER_AT: usize = 16 << 10;
 pub(crate) struct Tracer {
     settings: Option<Arc<Settings>>,
     traced: FxHashMap<ConnId, Box<Traced>>,
-    /// Records that wait for [`Tracer::flush`], and their file.
-    waiting: Option<(Destination, String)>,
+    batch: Batch,
 }
+
+/// Records that wait until they are handed over, and their file.
+#[derive(Default)]
+struct Batch(Option<(Destination, String)>);
 
 /// One traced connection.
 struct Traced {
@@ -52,6 +55,55 @@ impl Traced {
             event,
         }
     }
+
+    /// Adds a record to the ring, or to those to write.
+    fn keep(&mut self, batch: &mut Batch, at: Instant, event: Event) {
+        let record = self.record(at, event);
+        match &mut self.ring {
+            Some(kept) => {
+                let mut text = String::new();
+                write(&record, &mut text);
+                text.shrink_to_fit();
+                let kind = match record.event {
+                    Event::Rule(_) => Kind::Rule,
+                    _ => Kind::Frame,
+                };
+                kept.ring.push(kind, text);
+            }
+            None => batch.add(&self.destination, |out| write(&record, out)),
+        }
+    }
+}
+
+impl Batch {
+    /// Adds text to the records for this file.
+    fn add(&mut self, destination: &Destination, append: impl FnOnce(&mut String)) {
+        if let Some((other, _)) = &self.0
+            && !other.is(destination)
+        {
+            self.flush();
+        }
+        let (_, text) = self
+            .0
+            .get_or_insert_with(|| (destination.clone(), String::new()));
+        append(text);
+        if text.len() >= HAND_OVER_AT {
+            self.flush();
+        }
+    }
+
+    /// Hands the records to the queue, and doesn't wait until they are written.
+    fn flush(&mut self) {
+        if let Some((destination, text)) = self.0.take() {
+            destination.push(text);
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.flush();
+    }
 }
 
 impl Tracer {
@@ -59,7 +111,7 @@ impl Tracer {
         Self {
             settings,
             traced: FxHashMap::default(),
-            waiting: None,
+            batch: Batch::default(),
         }
     }
 
@@ -116,7 +168,8 @@ impl Tracer {
             let ring = Ring::new(settings.ring, settings.ring_memory.clone());
             traced.ring = Some(Box::new(Kept { started, ring }));
         } else {
-            self.add(&traced.destination, |out| write(&record, out));
+            self.batch
+                .add(&traced.destination, |out| write(&record, out));
         }
         self.traced.insert(conn, Box::new(traced));
         conns.trace(conn);
@@ -130,7 +183,7 @@ impl Tracer {
         direction: Direction,
         bytes: &[u8],
     ) {
-        let Some(mut traced) = self.traced.remove(&conn) else {
+        let Some(traced) = self.traced.get_mut(&conn) else {
             return;
         };
         let direction = match direction {
@@ -147,10 +200,8 @@ impl Tracer {
                 tidegate_trace::Direction::Received => Event::Received(frame),
                 tidegate_trace::Direction::Sent => Event::Sent(frame),
             };
-            let record = traced.record(at, event);
-            self.keep(&mut traced, &record);
+            traced.keep(&mut self.batch, at, event);
         }
-        self.traced.insert(conn, traced);
     }
 
     /// Notes that a rule ended a stream.
@@ -162,31 +213,9 @@ impl Tracer {
         id: StreamId,
         violation: Violation,
     ) {
-        if self.traced.is_empty() {
-            return;
-        }
-        let Some(mut traced) = self.traced.remove(&conn) else {
-            return;
-        };
-        let record = traced.record(conns.now(), Event::Rule(rule(violation, Some(id))));
-        self.keep(&mut traced, &record);
-        self.traced.insert(conn, traced);
-    }
-
-    /// Adds a record to the connection's ring, or to those to write.
-    fn keep(&mut self, traced: &mut Traced, record: &Record) {
-        match &mut traced.ring {
-            Some(kept) => {
-                let mut text = String::new();
-                write(record, &mut text);
-                text.shrink_to_fit();
-                let kind = match record.event {
-                    Event::Rule(_) => Kind::Rule,
-                    _ => Kind::Frame,
-                };
-                kept.ring.push(kind, text);
-            }
-            None => self.add(&traced.destination, |out| write(record, out)),
+        if let Some(traced) = self.traced.get_mut(&conn) {
+            let event = Event::Rule(rule(violation, Some(id)));
+            traced.keep(&mut self.batch, conns.now(), event);
         }
     }
 
@@ -213,7 +242,7 @@ impl Tracer {
                 frames: kept.ring.dropped,
             };
             let omitted = (kept.ring.dropped > 0).then(|| traced.record(at, omitted));
-            self.add(&traced.destination, |out| {
+            self.batch.add(&traced.destination, |out| {
                 out.push_str(&kept.started);
                 if let Some(omitted) = &omitted {
                     write(omitted, out);
@@ -221,12 +250,14 @@ impl Tracer {
             });
             // In batches: the queue refuses what is larger than itself.
             for record in kept.ring.take() {
-                self.add(&traced.destination, |out| out.push_str(&record));
+                self.batch
+                    .add(&traced.destination, |out| out.push_str(&record));
             }
         }
         if let Some(violation) = violation {
             let record = traced.record(at, Event::Rule(rule(violation, None)));
-            self.add(&traced.destination, |out| write(&record, out));
+            self.batch
+                .add(&traced.destination, |out| write(&record, out));
         }
         let closed = match why {
             End::Closed(reason) => closed(reason),
@@ -236,36 +267,13 @@ impl Tracer {
             },
         };
         let record = traced.record(at, Event::Closed(closed));
-        self.add(&traced.destination, |out| write(&record, out));
+        self.batch
+            .add(&traced.destination, |out| write(&record, out));
         self.flush();
-    }
-
-    /// Adds text to the records that wait for this file.
-    fn add(&mut self, destination: &Destination, append: impl FnOnce(&mut String)) {
-        if let Some((other, _)) = &self.waiting
-            && !other.is(destination)
-        {
-            self.flush();
-        }
-        let (_, text) = self
-            .waiting
-            .get_or_insert_with(|| (destination.clone(), String::new()));
-        append(text);
-        if text.len() >= HAND_OVER_AT {
-            self.flush();
-        }
     }
 
     /// Hands the waiting records to the queue, and doesn't wait until they are written.
     pub(crate) fn flush(&mut self) {
-        if let Some((destination, text)) = self.waiting.take() {
-            destination.push(text);
-        }
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        self.flush();
+        self.batch.flush();
     }
 }

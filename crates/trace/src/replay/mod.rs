@@ -1,6 +1,7 @@
 //! Replays: a trace goes through the engine again.
 //!
 //! - `client`       the client's frames, rebuilt from their records
+//! - `heads`        heads that an end sent, in one frame or several
 //! - `lengths`      the lengths that a replay believes
 //! - `script`       what the application did, read from the frames that the server sent
 //! - `application`  the engine, and the application's part
@@ -14,6 +15,7 @@
 
 mod application;
 mod client;
+mod heads;
 mod lengths;
 mod outcome;
 mod script;

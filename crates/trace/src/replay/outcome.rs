@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegate_frame::Flags;
 
+use super::heads::{Head, Heads};
 use crate::record::{Event, FieldRecord, FrameRecord, Payload, Record};
 use crate::shadow::error_name;
 use crate::text;
@@ -78,12 +79,16 @@ pub(super) struct Outcome {
 impl Outcome {
     pub(super) fn of(records: &[Record]) -> Self {
         let mut outcome = Self::default();
-        // The stream of the field block that is being sent, and what else its head has.
-        let mut begun: Option<(u32, Option<u32>, bool)> = None;
+        let mut heads = Heads::default();
         for record in records {
             let time = record.time;
             match &record.event {
-                Event::Sent(frame) => outcome.frame(time, frame, &mut begun),
+                Event::Sent(frame) => {
+                    outcome.frame(time, frame);
+                    if let Some(head) = heads.next(frame) {
+                        outcome.head(time, &head);
+                    }
+                }
                 Event::Rule(rule) if rule.stream_id.is_none() => {
                     outcome.closed = Some(words(
                         time,
@@ -107,24 +112,14 @@ impl Outcome {
         outcome
     }
 
-    fn frame(
-        &mut self,
-        time: Duration,
-        frame: &FrameRecord,
-        begun: &mut Option<(u32, Option<u32>, bool)>,
-    ) {
+    fn frame(&mut self, time: Duration, frame: &FrameRecord) {
         let id = frame.stream_id;
-        let has_end = Flags(frame.flags).has(Flags::END_STREAM);
         match &frame.payload {
-            Payload::Headers { .. } => *begun = Some((id, None, has_end)),
-            Payload::PushPromise {
-                promised_stream_id, ..
-            } => *begun = Some((id, Some(*promised_stream_id), false)),
             Payload::Data { data_length } => {
                 let stream = self.streams.entry(id).or_default();
                 stream.body += u64::from(*data_length);
                 stream.last = time;
-                if has_end {
+                if Flags(frame.flags).has(Flags::END_STREAM) {
                     stream.items.push(words(time, "END_STREAM".into()));
                 }
             }
@@ -160,24 +155,21 @@ impl Outcome {
             }
             _ => {}
         }
-        if let Payload::Headers { block, .. }
-        | Payload::PushPromise { block, .. }
-        | Payload::Continuation { block } = &frame.payload
-            && let Some(block) = block
-            && let Some((id, promised, end)) = begun.take()
-        {
-            let stream = self.streams.entry(id).or_default();
-            if let Some(promised) = promised {
-                let what = format!("PUSH_PROMISE of stream {promised}");
-                stream.items.push(words(time, what));
-            }
-            // The engine's own responses have the time of day.
-            let fields = block.fields.iter().filter(|field| field.name != "date");
-            let what = What::Head(fields.cloned().collect());
-            stream.items.push(Item { time, what });
-            if end {
-                stream.items.push(words(time, "END_STREAM".into()));
-            }
+    }
+
+    fn head(&mut self, time: Duration, head: &Head<'_>) {
+        let stream = self.streams.entry(head.stream).or_default();
+        if let Some(promised) = head.promised {
+            let what = format!("PUSH_PROMISE of stream {promised}");
+            stream.items.push(words(time, what));
+        }
+        // The engine's own responses have the time of day.
+        let fields = head.block.fields.iter();
+        let fields = fields.filter(|field| field.name != "date");
+        let what = What::Head(fields.cloned().collect());
+        stream.items.push(Item { time, what });
+        if head.end {
+            stream.items.push(words(time, "END_STREAM".into()));
         }
     }
 

@@ -7,7 +7,8 @@ use tidegate_frame::{Flags, SettingId};
 use tidegate_hpack::Fields;
 
 use super::client::fields;
-use crate::record::{Block, Event, FrameRecord, Payload, Record, Setting};
+use super::heads::{Head, Heads};
+use crate::record::{Event, FrameRecord, Payload, Record, Setting};
 
 /// One thing that the application did, or that the engine did by itself.
 #[derive(Clone, Debug)]
@@ -56,11 +57,10 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn of(records: &[Record]) -> Self {
         let mut script = Self::default();
-        // The stream of the field block that is being sent, and what precedes its fields.
-        let mut begun: Option<(u32, Option<u32>, bool)> = None;
+        let mut heads = Heads::default();
         for record in records {
             match &record.event {
-                Event::Sent(frame) => script.sent(record.time, frame, &mut begun),
+                Event::Sent(frame) => script.sent(record.time, frame, &mut heads),
                 Event::Rule(rule) => script.rule(rule.stream_id, &rule.rule),
                 _ => {}
             }
@@ -84,27 +84,24 @@ impl Script {
         self.overran_window |= matches!(rule, "data_over_window" | "data_over_stream_window");
     }
 
-    fn sent(
-        &mut self,
-        time: Duration,
-        frame: &FrameRecord,
-        begun: &mut Option<(u32, Option<u32>, bool)>,
-    ) {
+    fn sent(&mut self, time: Duration, frame: &FrameRecord, heads: &mut Heads) {
         let id = frame.stream_id;
         let has_end = Flags(frame.flags).has(Flags::END_STREAM);
+        if let Some(Head {
+            stream,
+            promised,
+            end,
+            block,
+        }) = heads.next(frame)
+        {
+            let fields = fields(block);
+            let act = match promised {
+                Some(promised) => Act::Push { promised, fields },
+                None => Act::Head { fields, end },
+            };
+            self.add(stream, time, act);
+        }
         match &frame.payload {
-            Payload::Headers { block, .. } => {
-                *begun = Some((id, None, has_end));
-                self.block(time, block.as_deref(), begun);
-            }
-            Payload::PushPromise {
-                promised_stream_id,
-                block,
-            } => {
-                *begun = Some((id, Some(*promised_stream_id), false));
-                self.block(time, block.as_deref(), begun);
-            }
-            Payload::Continuation { block } => self.block(time, block.as_deref(), begun),
             Payload::Data { data_length } => {
                 let len = *data_length;
                 self.add(id, time, Act::Body { len, end: has_end });
@@ -119,24 +116,6 @@ impl Script {
             )
         {
             self.ended.insert(id);
-        }
-    }
-
-    fn block(
-        &mut self,
-        time: Duration,
-        block: Option<&Block>,
-        begun: &mut Option<(u32, Option<u32>, bool)>,
-    ) {
-        if let Some(block) = block
-            && let Some((id, promised, end)) = begun.take()
-        {
-            let fields = fields(block);
-            let act = match promised {
-                Some(promised) => Act::Push { promised, fields },
-                None => Act::Head { fields, end },
-            };
-            self.add(id, time, act);
         }
     }
 

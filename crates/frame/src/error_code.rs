@@ -35,9 +35,10 @@ impl ErrorCode {
     pub const HTTP_1_1_REQUIRED: Self = Self(0xd);
 }
 
-impl std::fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = match self.0 {
+impl ErrorCode {
+    /// Returns the RFC's name of the code, or `None` for an unknown one.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
             0x0 => "NO_ERROR",
             0x1 => "PROTOCOL_ERROR",
             0x2 => "INTERNAL_ERROR",
@@ -52,9 +53,18 @@ impl std::fmt::Display for ErrorCode {
             0xb => "ENHANCE_YOUR_CALM",
             0xc => "INADEQUATE_SECURITY",
             0xd => "HTTP_1_1_REQUIRED",
-            other => return write!(f, "0x{other:x}"),
-        };
-        f.write_str(name)
+            _ => return None,
+        })
+    }
+}
+
+/// Prints the RFC's name, or the number of an unknown code.
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "0x{:x}", self.0),
+        }
     }
 }
 

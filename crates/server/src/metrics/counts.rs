@@ -128,7 +128,8 @@ impl Counts {
             ResetCause::OverMemoryBudget => ResetBy::Memory,
             _ => ResetBy::Client,
         };
-        self.resets.count((by, name(code)));
+        // Clients may send any number, and only known ones have labels.
+        self.resets.count((by, code.name().unwrap_or("unknown")));
     }
 
     /// Adds the counts of another worker.
@@ -175,27 +176,6 @@ impl Counts {
             .record_none(answered.saturating_sub(times.first_bytes.count));
         times
     }
-}
-
-/// Returns the label of a code. Clients may send any number, and only known ones have labels.
-fn name(code: ErrorCode) -> &'static str {
-    const NAMES: [&str; 14] = [
-        "NO_ERROR",
-        "PROTOCOL_ERROR",
-        "INTERNAL_ERROR",
-        "FLOW_CONTROL_ERROR",
-        "SETTINGS_TIMEOUT",
-        "STREAM_CLOSED",
-        "FRAME_SIZE_ERROR",
-        "REFUSED_STREAM",
-        "CANCEL",
-        "COMPRESSION_ERROR",
-        "CONNECT_ERROR",
-        "ENHANCE_YOUR_CALM",
-        "INADEQUATE_SECURITY",
-        "HTTP_1_1_REQUIRED",
-    ];
-    NAMES.get(code.0 as usize).copied().unwrap_or("unknown")
 }
 
 /// Returns the label of the reason why a connection ended.
